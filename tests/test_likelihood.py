@@ -193,10 +193,10 @@ def test_flow_weighs_examples_by_how_easy_they_were(tmp_path: Path) -> None:
     every = objective.collect(policy, NEW, ())
     said = policy.group_logprobs(every.prompts, every.completions).logprobs_BGR.detach()
     easy_N = -(said * every.completions.mask_BGR).sum((1, 2)) / every.completions.lengths_BG[:, 0]
-    kept = table(memory, "losses")
-    assert [kept[key_of(item)][0] for item in NEW] == pytest.approx(easy_N.tolist(), rel=1e-4)
-    middle = torch.quantile(easy_N, 0.5)
-    wanted = [*torch.exp(-easy_N[:3] / middle).tolist(), 1.0]
+    weights_N = torch.exp(-easy_N / torch.quantile(easy_N, 0.5)).tolist()
+    kept = table(memory, "weights")
+    assert [kept[key_of(item)][0] for item in NEW] == pytest.approx(weights_N, rel=1e-4)
+    wanted = [*weights_N[:3], 1.0]
     weighed = strategy.collected(stage, memory, groups)
     assert weighed.token_weights_BG is not None
     assert weighed.token_weights_BG.flatten().tolist() == pytest.approx(wanted, rel=1e-4)
@@ -209,9 +209,9 @@ def test_flow_weighs_examples_by_how_easy_they_were(tmp_path: Path) -> None:
 def test_a_weight_of_flow_is_a_factor_of_the_examples_loss() -> None:
     policy = Scripted([[[-1.0, -2.0]], [[-3.0, 9.0]]])
     groups = scripted_groups([[[1, 1]], [[1, 0]]], [[1.0], [1.0]])
-    strategy = strategy_class("flow").model_validate({"kind": "flow", "temperature": 2.0})
+    strategy = strategy_class("flow").model_validate({"kind": "flow"})
     memory = dict[str, torch.Tensor]()
-    keep_table(memory, "losses", {key_of(NEW[0]): [1.0], key_of(NEW[1]): [4.0]})
+    keep_table(memory, "weights", {key_of(NEW[0]): [math.exp(-0.5)], key_of(NEW[1]): [math.exp(-2.0)]})
     groups.__dict__["items"] = tuple(NEW[:2])
     weighed = strategy.collected(SimpleNamespace(), memory, groups)  # type: ignore[arg-type]
     sums = Likelihood(sft(), {}).loss(policy, weighed)  # type: ignore[arg-type]

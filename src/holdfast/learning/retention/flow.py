@@ -11,6 +11,7 @@ count. Examples of earlier tasks that another strategy puts into a batch count w
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from statistics import median
 from typing import Literal
@@ -39,8 +40,8 @@ class FLOW(Strategy):
 
     @torch.no_grad()
     def begin(self, stage: Stage, memory: Memory) -> None:
-        """One pass over all examples of the stage."""
-        policy, method, losses = stage.policy, stage.method, dict[int, list[float]]()
+        """Weigh all examples of the stage, by one pass over them."""
+        policy, method, losses = stage.policy, stage.method, dict[int, float]()
         assert isinstance(method, SFT), "`unfit` refuses others"
         for start in range(0, len(stage.items), method.batch):
             items = stage.items[start : start + method.batch]
@@ -49,16 +50,15 @@ class FLOW(Strategy):
                 said_BGR = policy.group_logprobs(groups.prompts, groups.completions).logprobs_BGR
             mask_BGR = groups.completions.mask_BGR
             mean_B = -(said_BGR * mask_BGR).sum((1, 2)) / mask_BGR.sum((1, 2))
-            losses |= {key_of(item): [loss] for item, loss in zip(items, mean_B.tolist(), strict=True)}
+            losses |= zip(map(key_of, items), mean_B.tolist(), strict=True)
             stage.spent["flops"] += policy.operations.forward(groups.prompts, groups.completions)
-        keep_table(memory, "losses", losses)
+        scale = self.temperature or max(_LEAST, median(losses.values()))
+        keep_table(memory, "weights", {key: [math.exp(-loss / scale)] for key, loss in losses.items()})
 
     def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
-        """Weigh each example; `flow_share` is what of a batch's tokens does not count."""
-        losses = {key: loss for key, (loss,) in table(memory, "losses").items()}
-        scale = self.temperature or max(_LEAST, median(losses.values()))
-        known = [losses.get(key_of(item), 0.0) for item in groups.items]
-        weight_BG = torch.exp(-torch.tensor(known) / scale).unsqueeze(1)
+        """Let each example count by its weight; `flow_share` is what of a batch's tokens does not count."""
+        weights = table(memory, "weights")
+        weight_BG = torch.tensor([weights.get(key_of(item), [1.0]) for item in groups.items])
         tokens_BG = groups.completions.lengths_BG.cpu()
         lost = 1 - float((weight_BG * tokens_BG).sum() / tokens_BG.sum())
         return replace(groups, token_weights_BG=weight_BG).logged({"flow_share": lost})
